@@ -80,7 +80,8 @@ def load(
     file = path if isinstance(path, Header) else Path(path)
     devices = device.split(",")
     if len(devices) > 1:
-        return _load(file, *_several_devices(devices, dtype, rounded, Mode(mode)), dequantized_bytes)
+        numbers, layer_devices = _several_devices(devices, dtype, rounded, Mode(mode))
+        return _load(file, replace(numbers, lazy=lazy), layer_devices, dequantized_bytes)
     numbers = replace(_in_mode(_numbers(choose_device(device), dtype, rounded), Mode(mode)), lazy=lazy)
     try:
         return _load(file, numbers, (), dequantized_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llorch.runtime.blocks.experts import FeedForward, Mixture
@@ -10,7 +10,7 @@ from llorch.runtime.blocks.linear import Linear
 from llorch.runtime.blocks.norms import Norm
 from llorch.runtime.gpu.matrix import FloatOnGpu, PackedOnGpu, join
 from llorch.runtime.kernels.cuda.planes import TILE
-from llorch.runtime.programs.known_traits import KNOWN_TRAITS, Known, unknown_part
+from llorch.runtime.programs.known_traits import KNOWN_TRAITS, Known, supports, unknown_part
 from llorch.runtime.traits import Rope, Routing, Traits
 from llorch.runtime.weights import Attention, Layer, Weights
 
@@ -32,17 +32,13 @@ KNOWN: Known = {
 ACTIVATIONS = ("silu", "gelu_tanh", "gelu")
 
 
-def supports(traits: Traits) -> bool:
-    """Whether the kernels support all traits of a model."""
-    parts = (traits, traits.routing, *traits.ropes)
-    return traits.activation in ACTIVATIONS and _knows(part for part in parts if part is not None)
-
-
-def fuse(weights: Weights) -> bool:
-    """Stack q, k, v and gate, up where possible; returns whether `DecodeStep` has kernels for all weights.
+def fuse(traits: Traits, weights: Weights) -> bool:
+    """Whether `DecodeStep` has kernels for the whole model; if for its traits, q, k, v and gate, up are stacked.
 
     To be called once, before any graph is recorded: it moves weights.
     """
+    if traits.activation not in ACTIVATIONS or not supports(traits, KNOWN):
+        return False
     layers = [_is_fused(layer) for layer in weights.layers]  # all layers, also after one without kernels
     return _knows([weights, weights.head]) and all(layers)
 
@@ -61,7 +57,7 @@ def plain(layer: Layer) -> tuple[Attention, FeedForward | Mixture]:
     return layer.attention, layer.ffn
 
 
-def _knows(parts: Iterator[Any] | Sequence[Any]) -> bool:
+def _knows(parts: Sequence[Any]) -> bool:
     return all(unknown_part(part, KNOWN) is None for part in parts)
 
 

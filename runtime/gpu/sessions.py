@@ -16,7 +16,7 @@ from llorch.runtime.blocks.rope import rotation
 from llorch.runtime.decoder import Decoder
 from llorch.runtime.errors import ContextFull
 from llorch.runtime.gpu.draw import parameters
-from llorch.runtime.gpu.fuse import fuse, supports
+from llorch.runtime.gpu.fuse import fuse
 from llorch.runtime.gpu.matrix import on_device
 from llorch.runtime.gpu.memory import GpuCache, StepCache, no_place, ropes
 from llorch.runtime.gpu.prefill import Prefill
@@ -40,7 +40,7 @@ class Sessions:
         self._decoder, self._device = decoder, device
         numbers = decoder.weights.head.weight.numbers
         one = numbers.dtype == torch.float32 and not decoder.weights.devices  # a graph belongs to one device
-        self.fused = one and supports(decoder.traits) and fuse(decoder.weights)
+        self.fused = one and fuse(decoder.traits, decoder.weights)
         self.records = self.fused or (one and can_record(decoder.traits, decoder.weights))
         self._slots: dict[int, list[Slot]] = defaultdict(list)
         self._place = no_place(device)

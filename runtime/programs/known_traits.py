@@ -59,7 +59,10 @@ def unknown_part(part: Any, known: Known) -> type | str | None:
     return None
 
 
-def supports(traits: Traits) -> bool:
-    """Whether the programs support all traits of a model; a size or an activation may still keep it from them."""
+def supports(traits: Traits, known: Known = KNOWN_TRAITS) -> bool:
+    """Whether all traits of a model are known, by default to the programs.
+
+    A size or an activation may still keep a model from them.
+    """
     parts = (traits, traits.routing, *traits.ropes)
-    return all(unknown_part(part, KNOWN_TRAITS) is None for part in parts if part is not None)
+    return all(unknown_part(part, known) is None for part in parts if part is not None)

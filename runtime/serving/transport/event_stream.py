@@ -89,7 +89,7 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
-    """Return the result of `work`; if the client disconnects first, cancel it and raise Gone."""
+    """Return the result of `work`; if the client disconnects first, cancel it and raise Disconnected."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(wait_for_disconnect(request.receive))
     try:

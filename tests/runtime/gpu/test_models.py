@@ -272,15 +272,16 @@ def test_a_quick_verification_on_a_gpu_reads_the_layers_that_it_runs(
         assert read == list(subject.layers)
 
 
-def test_a_trait_that_no_kernel_knows_leaves_a_model_to_the_decoder(file: Path, device: torch.device) -> None:
-    from llorch.runtime.gpu.fuse import supports
+def test_a_trait_that_no_kernel_knows_leaves_a_model_to_the_decoder(file: Path, held_on_gpu: str) -> None:
+    from llorch.runtime.gpu.fuse import fuse
 
-    traits = runtime.load(file).traits
+    model = runtime.load(file, device=held_on_gpu)
+    traits, weights = model.traits, model.decoder.weights
     routing = Routing(experts=4, used=2, renormalised=True)
-    assert supports(traits)
-    assert supports(replace(traits, routing=routing))
-    assert not supports(replace(traits, routing=replace(routing, shared_scale=0.5)))
-    assert not supports(replace(traits, routing=replace(routing, scores="sigmoid")))
-    assert not supports(replace(traits, sub_norms=True))
-    assert not supports(replace(traits, value_scale=2.0))
-    assert not supports(replace(traits, activation="relu2"))
+    assert fuse(traits, weights)
+    assert fuse(replace(traits, routing=routing), weights)
+    assert not fuse(replace(traits, routing=replace(routing, shared_scale=0.5)), weights)
+    assert not fuse(replace(traits, routing=replace(routing, scores="sigmoid")), weights)
+    assert not fuse(replace(traits, sub_norms=True), weights)
+    assert not fuse(replace(traits, value_scale=2.0), weights)
+    assert not fuse(replace(traits, activation="relu2"), weights)
