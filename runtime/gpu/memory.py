@@ -30,7 +30,7 @@ class GpuCache(StepCache):
         self.capacity = stored.shape[3]
         self.angles = angles
         self._stored = stored
-        self._keys = dict(enumerate(stored))
+        self._keys = {layer: (keys, values) for layer, (keys, values) in enumerate(stored)}
         self._latents = {}
         self._states = {}
 
